@@ -44,8 +44,8 @@ from privllm.train.batches import (
 )
 from privllm.train.objective import Objective
 
-# Of steps of tokens, where a text is read for an epoch or more. Of less, causal and seq2seq models learn a little worse with it,
-# masked ones better (reports/LOG.md).
+# Of steps of tokens, for each time that a text is read again: the more often, the more of what is still learnt is chance. Of less than an
+# epoch, causal and seq2seq models learn a little worse with it, masked ones better (reports/LOG.md).
 DAMPING = 4.0
 
 
@@ -87,7 +87,8 @@ class Packed(Objective):
         self.validation = validation
         self.special = special
         self.spelling = spelling
-        self.damping = DAMPING if cfg.epochs >= 1 or self.is_always_damped else 0.0
+        is_damped = cfg.epochs >= 1 or self.is_always_damped
+        self.damping = DAMPING * max(1.0, cfg.epochs - 1) if is_damped else 0.0
 
     def batch(self, step: int) -> Batch:
         return self.make(self.train, self.drawn(step).rows, generator_of("noise", self.cfg.seed, step))

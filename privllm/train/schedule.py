@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 WARMUP_SHARE = 0.1  # of the steps, at most
-DECAY_OF_BEST = 0.15  # of the steps to the best weights; 10 to 20 % is enough (Hägele et al. 2024, section 4)
+DECAY_OF_BEST = 0.2  # of the steps to the best weights; 10 to 20 % is enough (Hägele et al. 2024, section 4)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Schedule:
 
     def decay_now(self, step: int, best_step: int) -> "Schedule":
         """Begin the decay at `step`, where training goes back to the weights of `best_step`; its length is a share of those steps."""
-        length = max(1, round(best_step * DECAY_OF_BEST))
+        length = max(1, int(best_step * DECAY_OF_BEST))
         return replace(self, decay_from=step, end=min(self.end, step + length))
 
 

@@ -40,11 +40,11 @@ def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):
 
 
 @pytest.mark.parametrize("family", MODELS)
-@pytest.mark.parametrize("epochs", [0.99, 1.0, 4.0])
-def test_steps_of_tokens_are_damped_where_a_text_is_read_once_or_more(corpus, family, epochs):
-    """And of a masked model always."""
-    is_damped = epochs >= 1 or family == "masked"
-    assert objective_of(family, corpus, epochs=epochs).damping == (DAMPING if is_damped else 0.0)
+@pytest.mark.parametrize(("epochs", "times"), [(0.99, 0.0), (1.0, 1.0), (2.0, 1.0), (4.0, 3.0)])
+def test_steps_of_tokens_are_damped_the_more_the_more_often_a_text_is_read(corpus, family, epochs, times):
+    """From one epoch on, and of a masked model always."""
+    least = 1.0 if family == "masked" else 0.0
+    assert objective_of(family, corpus, epochs=epochs).damping == DAMPING * max(least, times)
 
 
 @pytest.mark.parametrize("family", MODELS)
