@@ -176,8 +176,9 @@ def train(data: Data, seed: int, seconds: float, changes: dict[str, Any], folder
     compiled = prepare_compiler(cfg.compile, folder)  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()
-    affordable = steps_between_validations(affordable_interval(objective), steps)
-    cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
+    epoch = len(data.splits["train"].rows) // cfg.batch_size
+    interval = steps_between_validations(affordable_interval(objective), steps, epoch)
+    cfg = replace(cfg, validate_every=cfg.validate_every or interval)
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), Recompute(model, NEVER, 0))
     module.train()
     shares, history = Shares(), History(folder / "live")

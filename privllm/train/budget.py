@@ -41,9 +41,12 @@ def rows_of_epoch(known: int, new: int, replay: float) -> int:
     return math.ceil(round(new / (1 - replay), 6))
 
 
-def steps_between_validations(affordable: int, steps: int) -> int:
-    """Return `affordable`, or a share of the steps of a short pretraining, which else would be over before a plateau shows."""
-    return min(affordable, max(LEAST_BETWEEN, steps // LOOKS))
+def steps_between_validations(affordable: int, steps: int, epoch: int) -> int:
+    """Return `affordable`, or fewer: a share of the steps of a short pretraining, which else would be over before a plateau shows.
+
+    And no more than the steps of an `epoch`, since a small text is known by heart after a few.
+    """
+    return min(affordable, max(LEAST_BETWEEN, min(epoch, steps // LOOKS)))
 
 
 class LessonBudget(NamedTuple):

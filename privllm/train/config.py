@@ -28,7 +28,7 @@ class TrainConfig:
     epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
     warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
-    # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training, but six times at least
+    # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training, but six times and once an epoch at least
     validate_every: int = 0
     validation_rows: int = 32  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1

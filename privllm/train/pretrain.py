@@ -123,8 +123,8 @@ def pretrain(
     for warning in warnings:
         say(f"note: pretrain.{family}: {warning}", err=True)
     key = key_of(cfg, files, work.code, compiled)
-    affordable = steps_between_validations(affordable_interval(objective), steps)
-    loop_cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
+    interval = steps_between_validations(affordable_interval(objective), steps, rows_read // cfg.batch_size)
+    loop_cfg = replace(cfg, validate_every=cfg.validate_every or interval)
     work = work._replace(processes=_processes(family, cfg))
     trained = train(objective, loop_cfg, steps, live, work, key)
     own_part = None

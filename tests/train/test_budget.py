@@ -37,7 +37,12 @@ def test_parts_of_an_epoch_and_what_rounding_must_not_do():
 
 @pytest.mark.parametrize(("every", "steps", "between"), [(50, 1000, 50), (50, 196, 32), (50, 40, 10), (6, 40, 6)])
 def test_a_short_pretraining_is_looked_at_more_often(every, steps, between):
-    assert steps_between_validations(every, steps) == between
+    assert steps_between_validations(every, steps, epoch=1000) == between
+
+
+@pytest.mark.parametrize(("epoch", "between"), [(60, 50), (22, 22), (3, 10)])
+def test_a_pretraining_is_looked_at_once_an_epoch(epoch, between):
+    assert steps_between_validations(50, 1000, epoch) == between
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(0, 0.95))
