@@ -30,7 +30,7 @@ class CausalConfig:
     kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
     feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width, rounded up to a multiple of 256 (of 64 below 512)
     dropout: float = 0.0  # of embeddings and both kinds of outputs while training, [0, 1)
-    # one matrix for the input and the output embedding; two learn copied text by heart sooner, and a small text of many epochs worse
+    # one matrix for the input and the output embedding; with two, copied text is learnt sooner, but a text that is read many times worse
     tie_embeddings: bool = True
     rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
 

@@ -197,6 +197,8 @@ def _settings_of(made: FamilyPlan, cfg: Any, is_base: bool) -> list[Setting]:
     for setting in made.settings:
         if is_base and setting.key == "learning_rate":
             continue
+        if setting.key == "model.tie_embeddings" and not hasattr(cfg.model, "tie_embeddings"):
+            continue
         if is_base and setting.key == "epochs":
             settings.append(setting._replace(key="from_base.epochs"))
         elif setting.key != "model.layers" or hasattr(cfg.model, "layers"):

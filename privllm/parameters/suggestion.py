@@ -95,6 +95,15 @@ def regularisation_for(epochs: float) -> list[Setting]:
     return [Setting("model.dropout", 0.1, reason), Setting("weight_decay", 0.5 if epochs > 4 else 0.2, reason)]
 
 
+def embeddings_for(epochs: float) -> list[Setting]:
+    """Return that a text which is often read wants one matrix for both embeddings; else either will do."""
+    if epochs <= 2:
+        return []
+    return [
+        Setting("model.tie_embeddings", True, f"a text that is read {epochs:g} times is learnt worse with two matrices")
+    ]
+
+
 def rate_for(rate: float, width: int, step_tokens: int) -> Setting:
     """Return the peak learning rate: the shipped one, lower for wider models, higher for larger steps."""
     scaled = rate * math.sqrt(min(1.0, RATE_WIDTH / width)) * math.sqrt(min(4.0, step_tokens / SMALLEST_STEP))
@@ -139,6 +148,7 @@ def plan_family(
     settings = []
     if from_scratch:
         settings += _shape_settings(chosen, corpus.tokens, seconds if epochs >= LEAST_EPOCHS else None)
+        settings += embeddings_for(epochs)
     settings += [
         batch,
         Setting("epochs", epochs, _reason_of_epochs(corpus.tokens, epochs, wanted, tokens_per_second)),

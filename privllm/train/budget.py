@@ -44,9 +44,10 @@ def rows_of_epoch(known: int, new: int, replay: float) -> int:
 def steps_between_validations(affordable: int, steps: int, epoch: int) -> int:
     """Return `affordable`, or fewer: a share of the steps of a short pretraining, which else would be over before a plateau shows.
 
-    And no more than the steps of an `epoch`, since a small text is known by heart after a few.
+    Or the steps of an `epoch`, since a small text is known by heart after a few; but at least half of `affordable`.
     """
-    return min(affordable, max(LEAST_BETWEEN, min(epoch, steps // LOOKS)))
+    once_an_epoch = max(epoch, affordable // 2)
+    return min(affordable, max(LEAST_BETWEEN, min(once_an_epoch, steps // LOOKS)))
 
 
 class LessonBudget(NamedTuple):

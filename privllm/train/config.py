@@ -24,11 +24,12 @@ class TrainConfig:
     # decoupled, of matrices inside the blocks and, beside muon and from scratch, of embeddings, per unit of learning rate, >= 0
     weight_decay: float = 0.1
     clip: float = 1.0  # the gradient's norm at most, > 0
-    batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
+    batch_size: int = 4  # rows a step, >= 1; small models learn best from 1,000 to 2,000 tokens a step
     epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
     warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
-    # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training, but six times and once an epoch at least
+    # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training, but six times, and once an epoch where that takes 4 % at most;
+    # never less than 10 steps apart
     validate_every: int = 0
     validation_rows: int = 32  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1

@@ -42,10 +42,11 @@ from privllm.train.batches import (
     rows_of_step,
     shifts,
 )
+from privllm.train.budget import MOST_EPOCHS
 from privllm.train.objective import Objective
 
-# Of steps of tokens, for each time that a text is read again: the more often, the more of what is still learnt is chance. Of less than an
-# epoch, causal and seq2seq models learn a little worse with it, masked ones better (reports/LOG.md).
+# Of steps of tokens, for each time that a text is read again, and at least once: the more often, the more of what is learnt is chance.
+# Of less than an epoch, causal and seq2seq models learn a little worse with it, masked ones better (reports/LOG.md).
 DAMPING = 4.0
 
 
@@ -88,7 +89,8 @@ class Packed(Objective):
         self.special = special
         self.spelling = spelling
         is_damped = cfg.epochs >= 1 or self.is_always_damped
-        self.damping = DAMPING * max(1.0, cfg.epochs - 1) if is_damped else 0.0
+        read_again = min(cfg.epochs, MOST_EPOCHS) - 1
+        self.damping = DAMPING * max(1.0, read_again) if is_damped else 0.0
 
     def batch(self, step: int) -> Batch:
         return self.make(self.train, self.drawn(step).rows, generator_of("noise", self.cfg.seed, step))

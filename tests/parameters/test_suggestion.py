@@ -10,6 +10,7 @@ from privllm.parameters.suggestion import (
     FamilyPlan,
     batch_for,
     context_for,
+    embeddings_for,
     parameters_of,
     plan_family,
     rate_for,
@@ -101,3 +102,8 @@ def test_repetition_asks_for_regularisation():
 )
 def test_small_corpora_are_read_more_than_once(tokens, epochs):
     assert wanted_epochs(tokens) == epochs
+
+
+def test_a_text_that_is_read_often_wants_one_matrix_for_both_embeddings() -> None:
+    assert not embeddings_for(2)
+    assert [(setting.key, setting.value) for setting in embeddings_for(2.1)] == [("model.tie_embeddings", True)]

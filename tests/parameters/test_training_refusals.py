@@ -15,7 +15,7 @@ CARD = TrainingMachine("this card", 80 << 30, True)
 @pytest.mark.parametrize(
     ("section", "values", "words"),
     [
-        ("train", {"devices": 100}, "a step has 4 rows, too few for 100 processes"),
+        ("train", {"devices": 100}, "a step has 8 rows, too few for 100 processes"),
         ("train", {"accelerator": "cuda"}, "torch finds no GPU here"),
         ("pretrain.causal", {"weights": "nf4"}, "is for weights that do not learn"),
         ("pretrain.causal", {"weights": "bf16"}, "needs `optimizer: adamw8`"),

@@ -85,7 +85,7 @@ def test_a_plateau_goes_back_to_the_best_weights_and_decays_from_there(
 
     monkeypatch.setattr(loss_history.BestWeights, "restore", watched)
     report = run(corpus, tmp_path, patience=2, decay_fraction=0.25)
-    assert (report["stopped_by"], report["steps"]) == ("plateau", 24 + 2)  # 15 % of 12 steps
+    assert (report["stopped_by"], report["steps"]) == ("plateau", 24 + 2)  # a fifth of 12 steps
     assert all(torch.equal(script.weights[12][name], weight) for name, weight in started_from[0].items())
 
 

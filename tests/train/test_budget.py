@@ -40,9 +40,10 @@ def test_a_short_pretraining_is_looked_at_more_often(every, steps, between):
     assert steps_between_validations(every, steps, epoch=1000) == between
 
 
-@pytest.mark.parametrize(("epoch", "between"), [(60, 50), (22, 22), (3, 10)])
-def test_a_pretraining_is_looked_at_once_an_epoch(epoch, between):
-    assert steps_between_validations(50, 1000, epoch) == between
+@pytest.mark.parametrize(("every", "epoch", "between"), [(50, 60, 50), (50, 32, 32), (50, 22, 25), (12, 3, 10)])
+def test_a_pretraining_is_looked_at_once_an_epoch_unless_that_takes_too_long(every, epoch, between):
+    """Twice the share of time at most, and never less than ten steps apart."""
+    assert steps_between_validations(every, 1000, epoch) == between
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(0, 0.95))

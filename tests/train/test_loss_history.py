@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
-from privllm.train import loss_history
+from privllm.train import budget, loss_history
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import (
     STEP_COST,
@@ -60,6 +60,13 @@ def test_a_run_validates_as_often_as_it_can_afford_killed_or_not(corpus: Corpus,
             run(cfg, corpus, tmp_path / "killed")
     run(cfg, corpus, tmp_path / "killed")
     assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "whole")
+
+
+def test_a_run_validates_once_an_epoch(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(budget, "LEAST_BETWEEN", 1)
+    monkeypatch.setattr(loss_history, "VALIDATION_SHARE", 0.1)  # 2 batches: every 7 steps; an epoch has 5
+    run(tiny(validate_every=0), corpus, tmp_path)
+    assert validated_after(tmp_path) == [5, 10, 15, 20, 25, 30, 35, 40]
 
 
 def test_a_number_of_steps_that_is_given_counts(corpus: Corpus, tmp_path: Path):

@@ -292,7 +292,7 @@ def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, t
 def test_a_plateau_brings_the_decay_forward(corpus, tmp_path):
     cfg = tiny(min_delta=100.0, patience=2, decay_fraction=0.25)  # nothing ever counts as an improvement but the first
     report = run(cfg, corpus, tmp_path)
-    # The best weights are those of step 6, so a decay of 15 % of that is one step.
+    # The best weights are those of step 6, so a decay of a fifth of that is one step.
     assert (report["stopped_by"], report["steps"]) == ("plateau", 18 + 1)
     losses = (tmp_path / "live/plots/metrics/validation/loss.tsv").read_text().split()[2::2]
     assert losses == ["6", "12", "18", "19"]

@@ -37,5 +37,5 @@ def test_a_decay_brought_forward_is_a_share_of_the_steps_to_the_best_weights(ste
     earlier = schedule.decay_now(step, best_step)
     assert step < earlier.end <= schedule.end
     assert earlier.factor(step) < 1
-    if earlier.end < schedule.end and best_step >= 20:
+    if earlier.end < schedule.end and best_step >= 5:
         assert 0.1 <= (earlier.end - step) / best_step <= 0.2
