@@ -66,7 +66,7 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     vocabulary = (shop.root / "data/tokenizer/tokenizer.json").read_bytes()
     grow(shop)
     shop.set("base", {"causal": "incumbent", "tokenizer": "scratch"})
-    for dotted, value in (("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.2)):
+    for dotted, value in (("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.2), ("batch_size", 4)):
         shop.set(f"pretrain.causal.{dotted}", value)
     refused = shop.run("dvc", "repro", "pretrain", check=False).stderr
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() != vocabulary
