@@ -19,6 +19,7 @@ SMALL_VOCABULARY = 1024  # tokens
 BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # of English text a token, with a small vocabulary and with a larger one
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
+FEW_EPOCHS = 2.0  # of which little is learnt by heart
 STEPS = 1_000  # about so many at least, so that steps of a short training are small
 LONGEST_ON_CPU, LONGEST_ON_GPU, SHORTEST = 512, 1024, 128  # tokens of context
 STEP_ON_CPU, STEP_ON_GPU, SMALLEST_STEP = 4096, 32_768, 1024  # tokens a step
@@ -88,7 +89,7 @@ def wanted_epochs(tokens: int) -> float:
 
 def regularisation_for(epochs: float) -> list[Setting]:
     """Return dropout and weight decay by how often a text is seen."""
-    if epochs <= 2:
+    if epochs <= FEW_EPOCHS:
         reason = f"at {epochs:g} epochs little is learnt by heart"
         return [Setting("model.dropout", 0.0, reason), Setting("weight_decay", 0.1, reason)]
     reason = f"a text that is read {epochs:g} times is learnt by heart without"
@@ -96,8 +97,8 @@ def regularisation_for(epochs: float) -> list[Setting]:
 
 
 def embeddings_for(epochs: float) -> list[Setting]:
-    """Return that a text which is often read wants one matrix for both embeddings; else either will do."""
-    if epochs <= 2:
+    """Return one matrix for both embeddings where a text is read often, and nothing elsewhere."""
+    if epochs <= FEW_EPOCHS:
         return []
     return [
         Setting("model.tie_embeddings", True, f"a text that is read {epochs:g} times is learnt worse with two matrices")

@@ -135,6 +135,16 @@ def test_a_start_from_a_base_keeps_shape_and_context(project: Path) -> None:
     assert not [setting for setting in suggestions.families["causal"].settings if setting.key == "model.layers"]
 
 
+def test_only_a_family_with_a_choice_of_embeddings_is_told_of_them(project: Path) -> None:
+    reports_of_a_build(project)
+    told = {
+        family
+        for family, plan in suggest(minutes=None).families.items()
+        if "model.tie_embeddings" in [setting.key for setting in plan.settings]
+    }
+    assert told == {"causal"}
+
+
 def test_from_a_model_of_others_what_counts_there_is_suggested(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its learning rate and its epochs stand in `from_base`, and its shape and vocabulary decide the speed."""
     reports_of_a_build(project)
